@@ -14,7 +14,7 @@ from page_checks import charts_of, check_whole, page_of
 from report_cases import search, small
 
 from xpnet.report.search_chart import search_panels
-from xpnet.report.search_page import _differences
+from xpnet.report.search_commands import _differences
 from xpnet.report.theme import COLOURS
 from xpnet.report.trial_kinds import BEST, COMPLETE, DIVERGED, PRUNED, close_of, fate_of
 from xpnet.report.write import build_page
@@ -322,6 +322,6 @@ def test_a_search_inside_a_cycle_advises_whole_cycles_and_says_why_nothing_was_p
     )
     assert "No trial was pruned (--prune halving): trials are compared at the end of a cycle" in shown
     assert "which takes 10 epochs, and these had 6 in all." in shown
-    assert f"best.toml --runs 6 --epochs 10" in shown or f"best.toml --runs 3 --epochs 10" in shown
+    assert re.search(r"best\.toml --runs \d --epochs 10\n", shown)
     assert "xpnet search lambda eta -q --epochs 10\n" in shown
     assert f"xpnet search lambda eta --epochs 6 --out {folder} -q" in shown

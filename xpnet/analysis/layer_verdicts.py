@@ -42,7 +42,7 @@ LEGEND: dict[str, tuple[str, str]] = {
     "gradient_rms": ("Size of the gradient that arrives", "within a factor of 100 in all layers"),
     "W_rms": ("Size of the weights", ""),
     "W_gradient_rms": ("Size of the gradient of the weights", ""),
-    "update_ratio": ("Share of the weights that a step changes, with the penalty", "about 0.001 at the largest rate"),
+    "update_ratio": ("Weights changed by a step, penalty included", "a share of about 0.001 at the largest rate"),
     "dead": ("Units that no sample activates", "0 %"),
     "inactive": ("Outputs that are zero", "about half, with ReLU"),
     "effective_rank": ("Directions that the outputs use", "several, at most the width"),

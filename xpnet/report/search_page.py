@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xpnet.errors import ConfigError
-from xpnet.report.blocks import again_section, environment_section, repeat_command, settings_table, settings_text
+from xpnet.report.blocks import again_section, environment_section, settings_table, settings_text
 from xpnet.report.charts import lines
 from xpnet.report.format import is_number, percent
-from xpnet.report.page import Block, Facts, Page, Panels, Section, Text, cell
+from xpnet.report.page import Block, Facts, Page, Panels, Section, Text
 from xpnet.report.records import SEARCH, RunRecord, read_run
 from xpnet.report.run_page import run_sections
 from xpnet.report.search_chart import DRAWN, PAIRED, is_ended, search_panels
+from xpnet.report.search_commands import search_commands
 from xpnet.report.search_file import CURVES, read_search_result, winner_in
 from xpnet.report.trial_kinds import (
     BEST,
@@ -38,21 +37,14 @@ from xpnet.report.trials_table import ROWS, how_table, searched_table, shared_se
 from xpnet.report.worse_ends import worse_ends
 from xpnet.training.history import evenly
 from xpnet.tuning.search_conclusion import of_winner, with_budget
-from xpnet.tuning.space import Space
 from xpnet.utils.plural import counted
 
 # Patterns of the curves of pruned trials and of others.
 _DOTTED, _SOLID = (2, 2), (1, 0)
-# More hidden layers than any network has.
-_DEEP = 1000
 # Most points of a curve.
 _POINTS = 200
-# Other trials whose commands are given if chance does not tell them from the best.
-_OTHERS = 2
 # Standard errors to each side of an accuracy that hold it in 95 % of the cases.
 _ERRORS = 1.96
-# Settings on which the epochs of a trial with a budget depend.
-_SIZES = {"hidden", "pca", "pool", "batch_size"}
 
 
 def search_page(folder: Path, data: str | None, made: str) -> Page:
@@ -84,78 +76,19 @@ def search_page(folder: Path, data: str | None, made: str) -> Page:
         sections.append(Section("winner", "The winner", _winner(record, found, best, notes, conclusion)))
         of_run = run_sections(record, data, "winner-")
         sections += [Section(section.name, section.title, section.blocks, level=3) for section in of_run]
-    commands = [
-        ("The search:", _of_folder(found.get("command"), folder)),
-        ("This page:", repeat_command(folder, "report")),
-    ]
-    longer = "" if inside is None else f" --epochs {inside.evidence['try']['epochs']}"
-    if longer:
-        commands.insert(0, ("The search with whole cycles:", _longer(found.get("command"), longer)))
     seeds = close.more_seeds if alike is not None and close is not None else 3
-    again = [*_next(folder, found, near, seeds, longer), *commands]
+    epochs = None if inside is None else int(inside.evidence["try"]["epochs"])
+    commands = search_commands(folder, found, near, seeds, epochs)
     sections += [
         Section("space", "All settings", _settings(found)),
         environment_section(found.get("environment")),
-        again_section(again),
+        again_section(commands),
     ]
     sampler = str(found.get("sampler", "an unknown sampler"))
     drawn = "at random" if sampler == "random" else f"by {sampler}"
     subtitle = f"{counted(len(found['trials']), 'trial')} of {', '.join(found['space'])}, drawn {drawn}"
     notes = [note for note in notes if note != conclusion]
     return Page("search", folder.resolve().name, subtitle, sections, made, notes, conclusion)
-
-
-def _next(
-    folder: Path, found: Mapping[str, Any], near: Sequence[Trial], seeds: int, longer: str
-) -> list[tuple[str, str | None]]:
-    """Return commands that train the winner's settings, and those that chance does not tell from them, more often.
-
-    `longer` is an option that makes each training longer, or empty.
-    """
-    file = folder / "best.toml"
-    if not file.is_file():
-        return []
-    again = f"{repeat_command(file)} --runs {seeds}{longer}"
-    commands: list[tuple[str, str | None]] = [(f"The best settings, with {counted(seeds, 'seed')}:", again)]
-    best = found.get("best") or {}
-    others = [trial for trial in near if trial.get("trial") != best.get("trial")]
-    for trial in others[:_OTHERS]:
-        differ = _differences(found, best.get("settings") or {}, trial["settings"])
-        if differ and (budget_of(found) is None or not _SIZES & set(differ)):
-            options = [
-                f"--{name.replace('_', '-')} {shlex.quote(cell(value).text.replace(', ', ','))}"
-                for name, value in differ.items()
-            ]
-            words = f"Trial {trial.get('trial')}, which chance does not tell from the best:"
-            commands.append((words, f"{again} {' '.join(options)}"))
-    if len(commands) > 1:
-        words = (
-            "Whether these runs differ by more than their seeds (in place of RUN, the folders that the commands name):"
-        )
-        commands.append((words, "xpnet report RUN RUN"))
-    return commands
-
-
-def _of_folder(command: Any, folder: Path) -> str | None:
-    """Return the command of a search with its folder as it is named now, as in the other commands."""
-    try:
-        words = shlex.split(str(command or ""))
-    except ValueError:  # of a damaged file
-        return str(command)
-    for at, word in enumerate(words[:-1]):
-        if word == "--out" and Path(words[at + 1]).name == folder.name:
-            return shlex.join([*words[: at + 1], str(folder), *words[at + 2 :]])
-    return str(command) if command else None
-
-
-def _longer(command: Any, longer: str) -> str | None:
-    """Return the command of a search as one with longer trainings, for a folder of its own; None if there is none."""
-    try:
-        words = shlex.split(str(command or ""))
-    except ValueError:  # of a damaged file
-        return None
-    kept = [word for at, word in enumerate(words) if not {"--out", "--epochs"} & {word, *words[max(0, at - 1) : at]}]
-    return f"{shlex.join(kept)}{longer}" if kept[:2] == ["xpnet", "search"] else None
 
 
 def _test_detail(test: Any, record: RunRecord | None) -> str:
@@ -168,19 +101,6 @@ def _test_detail(test: Any, record: RunRecord | None) -> str:
         error = 100 * _ERRORS * (test * (1 - test) / samples) ** 0.5
         return f"one seed; ± {error:.1f} points (95 %) on {samples:,} samples, looked at once"
     return f"{detail}; {counted(len(record.replicas), 'seed')}"
-
-
-def _differences(found: Mapping[str, Any], best: Trial, other: Trial) -> dict[str, Any]:
-    """Return the settings of ``xpnet train`` in which a point differs from the best; empty if the file is damaged."""
-    base = found.get("settings") or {}
-    if any(is_number(of.get("depth")) and of["depth"] > _DEEP for of in (best, other)):
-        return {}
-    try:
-        space = Space.of(dict.fromkeys(found["space"]))
-        of_best, settings = space.settings(best, base), space.settings(other, base)
-    except (ConfigError, TypeError, ValueError, OverflowError):
-        return {}
-    return {name: value for name, value in settings.items() if value != of_best.get(name)}
 
 
 def _result(
