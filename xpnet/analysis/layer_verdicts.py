@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Protocol
 
 import numpy as np
@@ -274,6 +275,12 @@ def in_groups(layers: Iterable[int]) -> str:
     names = [word for run in runs for word in ([f"{run[0]} to {run[-1]}"] if len(run) > 2 else map(str, run))]
     listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
     return f"layer{'s' if len(numbers) > 1 else ''} {listed}"
+
+
+def grouped(verdicts: Sequence[LayerVerdict]) -> list[tuple[str, LayerVerdict]]:
+    """Return layers in a row of which the same is said, as :func:`in_groups` names them, with the first's verdict."""
+    groups = [list(group) for _, group in groupby(verdicts, key=lambda one: (one.replica, one.rule, one.words))]
+    return [(in_groups(one.layer for one in group), group[0]) for group in groups]
 
 
 def most_serious(verdicts: Sequence[LayerVerdict]) -> LayerVerdict | None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xpnet.analysis.layer_verdicts import LEGEND, RULES, LayerVerdict, in_a_sentence, in_groups, layer_verdicts
+from xpnet.analysis.layer_verdicts import LEGEND, RULES, LayerVerdict, grouped, in_a_sentence, in_groups, layer_verdicts
 from xpnet.errors import RunError
 from xpnet.report.blocks import again_section, repeat_command, settings_table, settings_text
 from xpnet.report.charts import lines
@@ -113,15 +112,14 @@ def diagnosis_page(folder: Path, made: str) -> Page:
 
 def _verdicts_table(verdicts: Sequence[LayerVerdict], networks: int) -> Table:
     """Return the verdicts, with one row for layers in a row of which the same is said."""
-    groups = [list(group) for _, group in groupby(verdicts, key=lambda one: (one.replica, one.rule, one.words))]
     rows: list[list[Any]] = [
         [
-            *([group[0].replica] if networks > 1 else []),
-            in_groups(one.layer for one in group).removeprefix("layers ").removeprefix("layer "),
-            group[0].words,
-            RULES[group[0].rule][1] if group[0].rule in RULES else "",
+            *([one.replica] if networks > 1 else []),
+            layers.partition(" ")[2],
+            one.words,
+            RULES[one.rule][1] if one.rule in RULES else "",
         ]
-        for group in groups
+        for layers, one in grouped(verdicts)
     ]
     head = [*(["network"] if networks > 1 else []), "layers", "verdict after the last epoch", "what it means"]
     if not any(row[-1] for row in rows):
