@@ -100,6 +100,9 @@ def test_layer_verdicts_of_made_statistics_find_the_rule(changes: dict[str, Any]
         ({"init": ["he", 0.01], "hidden": [8]}, 0.01, "init = he"),
         ({"init": ["he", 0.01], "hidden": [8]}, 0.5, "batch normalisation or fewer layers"),
         ({"init": 2, "hidden": [8], "batch_norm": True}, 2.0, "init = he"),
+        # Of a damaged file.
+        ({"init": "he", "hidden": ["8"], "batch_norm": True}, 0.5, "fewer layers"),
+        ({"init": "he", "hidden": "8", "activation": [1], "batch_norm": True}, 0.5, "fewer layers"),
     ],
 )
 def test_layer_verdicts_advise_he_alone_where_weights_are_far_from_it(settings: Any, weights: float, advice: str):

@@ -52,6 +52,7 @@ def test_trainings_that_end_at_a_high_rate_are_advised_to_end_their_cycle(settin
         ({"n_s": 100, "epochs": 6}, []),  # steps of an unknown share of an epoch
         ({"schedule": "cosine", "epochs": 6}, []),
         ({"n_s": "1ep", "epochs": 1_000_000}, []),
+        ({"n_s": "5ep", "epochs": 1e300}, []),
         ({"unknown": 1}, []),
     ],
 )

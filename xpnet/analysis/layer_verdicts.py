@@ -147,9 +147,10 @@ def _weights_advice(own: Mapping[str, Values], settings: Mapping[str, Any]) -> t
     """
     of_he = "init = he"
     given, hidden = own["W_rms"][0, 1:], settings.get("hidden")  # the inputs of the first layer are not in the settings
-    activation = settings.get("activation", "relu")
-    if isinstance(hidden, Sequence) and len(hidden) == len(given) > 0 and activation in ACTIVATIONS:
-        he = np.array([weight_std("he", max(1, int(inputs)), str(activation)) for inputs in hidden])
+    activation = str(settings.get("activation", "relu"))
+    sizes = [units for units in hidden if isinstance(units, int) and units > 0] if isinstance(hidden, list) else []
+    if len(sizes) == len(given) > 0 and np.isfinite(given).all() and activation in ACTIVATIONS:
+        he = np.array([weight_std("he", units, activation) for units in sizes])
         share = float(np.exp(np.mean(np.log(np.maximum(given / he, 1e-300)))))
         if not _TOO_SMALL <= share <= _TOO_LARGE:
             which = "small for this depth" if share < 1 else "large"

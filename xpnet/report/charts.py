@@ -113,7 +113,7 @@ def lines(
     if len(series) > 1 and (dashes or detail is None):
         line = line.encode(strokeDash=_dash(series, legend, dashes or DASHES))
     if bold is not None:
-        line = line.encode(size=alt.condition(f"datum.s == '{bold}'", alt.value(3.5), alt.value(1)))
+        line = line.encode(size=alt.condition(f"datum.s == '{bold}'", alt.value(3.5), alt.value(1.2)))
     layers = [line]
     if any("l" in row for row in rows):
         tips |= {"l:Q": "-1 std", "h:Q": "+1 std"}

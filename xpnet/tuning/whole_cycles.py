@@ -69,6 +69,7 @@ def cycle_of(settings: Mapping[str, Any], searched: Collection[str], samples: in
     given = {name: value for name, value in settings.items() if name not in searched}
     try:
         config = Settings.from_mapping(given).train
+        length = config.length(_ANY * config.batch_size if samples is None else samples)
     except (ConfigError, TypeError):  # settings of another version of xpnet, or of a damaged file
         return None
     in_epochs = isinstance(config.n_s, str)
@@ -76,7 +77,6 @@ def cycle_of(settings: Mapping[str, Any], searched: Collection[str], samples: in
         return None
     if samples is None and not in_epochs:
         return None
-    length = config.length(_ANY * config.batch_size if samples is None else samples)
     first, per_epoch = 2 * length.n_s, length.steps_per_epoch
     if length.steps > _MOST * first:
         return None
