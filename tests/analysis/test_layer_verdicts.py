@@ -9,7 +9,8 @@ import pytest
 
 import xpnet
 from xpnet.analysis.layer_statistics import MEASURES
-from xpnet.analysis.layer_verdicts import LEGEND, in_a_sentence, layer_verdicts
+from xpnet.analysis.layer_verdicts import LEGEND, layer_verdicts
+from xpnet.analysis.verdict_words import in_a_sentence
 from xpnet.data import Dataset
 
 EPOCHS = 4

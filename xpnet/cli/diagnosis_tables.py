@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.table import Table
 
-from xpnet.analysis.layer_verdicts import LayerVerdict, grouped, in_a_sentence
+from xpnet.analysis.verdict_words import LayerVerdict, grouped, in_a_sentence
 from xpnet.cli.console import number as number_text
 from xpnet.cli.console import percent
 from xpnet.cli.tables import table

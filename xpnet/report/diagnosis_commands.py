@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xpnet.analysis.layer_history import SAMPLES
-from xpnet.analysis.layer_verdicts import LayerVerdict, most_serious
+from xpnet.analysis.verdict_words import LayerVerdict, most_serious
 from xpnet.config.optimisers import defaults_of
 from xpnet.config.settings import Settings
 from xpnet.errors import ConfigError

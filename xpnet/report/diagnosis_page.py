@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.analysis.layer_verdicts import LEGEND, RULES, LayerVerdict, grouped, in_a_sentence, in_groups, layer_verdicts
+from xpnet.analysis.layer_verdicts import LEGEND, layer_verdicts
+from xpnet.analysis.verdict_words import RULES, LayerVerdict, grouped, in_a_sentence, in_groups
 from xpnet.errors import RunError
 from xpnet.report.blocks import again_section, repeat_command, settings_table, settings_text
 from xpnet.report.charts import lines
