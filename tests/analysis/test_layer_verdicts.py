@@ -9,7 +9,8 @@ import pytest
 
 import xpnet
 from xpnet.analysis.layer_statistics import MEASURES
-from xpnet.analysis.layer_verdicts import LEGEND, in_a_sentence, layer_verdicts
+from xpnet.analysis.layer_verdicts import LEGEND, layer_verdicts
+from xpnet.analysis.verdict_words import in_a_sentence
 from xpnet.data import Dataset
 
 EPOCHS = 4
@@ -43,17 +44,36 @@ NONE = [0.0] * EPOCHS
         (
             {"relative_spread": [[1e-9] * EPOCHS, FLAT]},
             "same-outputs",
-            "outputs are the same for all samples from the start: weights too small for this depth",
+            "outputs are the same for all samples from the start, since the weights are too small for this depth",
         ),
         (
             {"relative_spread": [[1, 1, 1e-9, 1e-9], FLAT]},
             "same-outputs",
-            "from epoch 2 on: steps or lambda too large",
+            "from epoch 2 on, since steps or lambda are too large",
         ),
-        ({"dead": [[0, 0.1, 0.2, 0.4], NONE]}, "dead-units", "40 % of the units are dead from epoch 1 on: steps too"),
-        ({"dead": [[0.4] * EPOCHS, NONE]}, "dead-units", "from the start: initial weights or biases"),
-        ({"gradient_rms": [[1e-9] * EPOCHS, FLAT]}, "vanishing", "from the start (1e-09 of that of the last layer)"),
-        ({"gradient_rms": [NONE, FLAT]}, "vanishing", "(exactly zero)"),
+        (
+            {"dead": [[0, 0.1, 0.2, 0.4], NONE]},
+            "dead-units",
+            "40 % of the units are dead from epoch 1 on, since steps are too",
+        ),
+        ({"dead": [[0.4] * EPOCHS, NONE]}, "dead-units", "from the start, since the initial weights or biases"),
+        (
+            {"gradient_rms": [[1e-9] * EPOCHS, FLAT]},
+            "vanishing",
+            "from the start (less than a millionth of the last layer's)",
+        ),
+        ({"gradient_rms": [[1e-5] * EPOCHS, FLAT]}, "vanishing", "from the start (1e-05 of the last layer's)"),
+        ({"gradient_rms": [NONE, FLAT]}, "vanishing", "no gradient arrives from the start"),
+        (
+            {"gradient_rms": [[2e-24, 0, 0, 0], FLAT]},
+            "vanishing",
+            "gradient arrives at the start (less than a millionth of the last layer's), and none from epoch 1 on",
+        ),
+        (
+            {"gradient_rms": [[1, 1e-5, 1e-9, 0], FLAT]},
+            "vanishing",
+            "arrives from epoch 1 on (1e-05 of the last layer's), and none from epoch 3 on",
+        ),
         ({"gradient_rms": [[1, 1, 1, 1e6], FLAT]}, "exploding", "from epoch 3 on"),
         ({"update_ratio": [[1e-7] * EPOCHS, FLAT]}, "small-steps", "(1e-07 of their size at most)"),
         ({"update_ratio": [[1e-3, 0.3, 0, 0], FLAT]}, "large-steps", "by 30 % of their size in epoch 1"),
@@ -69,20 +89,46 @@ def test_layer_verdicts_of_made_statistics_find_the_rule(changes: dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    ("settings", "advice"),
+    ("settings", "weights", "advice"),
     [
-        (None, "(1e-09 of that of the last layer): try init = he, batch normalisation or fewer layers"),
-        ({"init": "he", "batch_norm": False}, ": try batch normalisation or fewer layers"),
-        ({"init": 0.01, "batch_norm": True}, ": try init = he or fewer layers"),
-        ({"init": ["he", 0.01], "batch_norm": True}, ": try init = he or fewer layers"),
-        ({"init": "he", "batch_norm": True}, ": try fewer layers"),
+        (None, 0.5, "init = he"),
+        ({"init": "he", "batch_norm": False}, 0.5, "batch normalisation or fewer layers"),
+        ({"init": "xavier", "batch_norm": True}, 0.5, "fewer layers"),
+        ({"init": 0.01, "batch_norm": True}, 0.5, "init = he"),
+        # 8 inputs: He's weights are 0.5, those of GELU nearly so.
+        ({"init": 0.5, "hidden": [8]}, 0.5, "batch normalisation or fewer layers"),
+        ({"init": 0.2, "hidden": [8]}, 0.2, "init = he"),
+        ({"init": ["he", 0.01], "hidden": [8]}, 0.01, "init = he"),
+        ({"init": ["he", 0.01], "hidden": [8]}, 0.5, "batch normalisation or fewer layers"),
+        ({"init": 2, "hidden": [8], "batch_norm": True}, 2.0, "init = he"),
+        # Of a damaged file.
+        ({"init": "he", "hidden": ["8"], "batch_norm": True}, 0.5, "fewer layers"),
+        ({"init": "he", "hidden": "8", "activation": [1], "batch_norm": True}, 0.5, "fewer layers"),
     ],
 )
-def test_layer_verdicts_advise_nothing_that_holds_already(settings: dict[str, Any] | None, advice: str):
-    first = layer_verdicts(measured(gradient_rms=[[1e-9] * EPOCHS, FLAT]), settings=settings)[0]
-    assert first.text.endswith(advice)
+def test_layer_verdicts_advise_he_alone_where_weights_are_far_from_it(settings: Any, weights: float, advice: str):
+    statistics = measured(gradient_rms=[[1e-9] * EPOCHS, FLAT], W_rms=[[weights] * EPOCHS] * 2)
+    first = layer_verdicts(statistics, settings=settings)[0]
+    assert first.advice == advice
+    assert first.words == f"{first.text}; try {advice}"
+    if weights != 0.5:
+        size = "too small for this depth" if weights < 0.5 else "too large"
+        assert f"since the initial weights are {size} (about {weights:g}, where init he gives 0.5)" in first.text
     dead = layer_verdicts(measured(dead=[[0.4] * EPOCHS, NONE]), settings={"init": "he"})[0]
-    assert dead.text.endswith("from the start: initial weights or biases")
+    assert dead.words.endswith("from the start, since the initial weights or biases make them so")
+
+
+def test_a_sentence_names_layers_in_groups_and_gives_reason_and_advice_once():
+    far = "since the initial weights are too small for this depth (about 0.001, where init he gives 0.5)"
+    statistics = {name: np.full((EPOCHS, 1, 6), value) for name, value in USUAL.items()} | {"epoch": range(EPOCHS)}
+    statistics["W_rms"][:] = 0.001
+    statistics["gradient_rms"][:, 0, :3] = 0.0
+    statistics["relative_spread"][:, 0, 4:] = 0.0
+    found = in_a_sentence(layer_verdicts(statistics, settings={"init": 0.001, "hidden": [8] * 5}))
+    assert found == (
+        f"Layers 5 and 6: outputs are the same for all samples from the start, {far}. "
+        "Layers 1 to 3: no gradient arrives from the start. Try init = he."
+    )
 
 
 def test_layer_verdicts_leave_out_networks_that_diverged():
@@ -99,7 +145,7 @@ def test_legend_has_words_for_every_measure():
 @pytest.mark.parametrize(
     ("init", "rules", "words"),
     [
-        (1e-3, {"same-outputs", "vanishing", "dead-units"}, "weights too small for this depth"),
+        (1e-3, {"same-outputs", "vanishing", "dead-units"}, "weights are too small for this depth"),
         ("he", {"healthy"}, "All layers are healthy"),
     ],
 )

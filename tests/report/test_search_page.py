@@ -14,7 +14,7 @@ from page_checks import charts_of, check_whole, page_of
 from report_cases import search, small
 
 from xpnet.report.search_chart import search_panels
-from xpnet.report.search_page import _differences
+from xpnet.report.search_commands import _differences
 from xpnet.report.theme import COLOURS
 from xpnet.report.trial_kinds import BEST, COMPLETE, DIVERGED, PRUNED, close_of, fate_of
 from xpnet.report.write import build_page
@@ -302,3 +302,26 @@ def test_trials_of_no_known_state_are_listed_and_not_drawn():
     drawn = charts_of(page_of(folder)[0])["trial-curves"]["data"]["values"]
     assert {row["d"].split(",")[0] for row in drawn}.isdisjoint({"trial 0", "trial 1"})
     assert "suspended" in text_of(folder)
+
+
+def test_a_search_inside_a_cycle_advises_whole_cycles_and_says_why_nothing_was_pruned():
+    def shorten(content: Any) -> None:
+        content["trials"] = [
+            trial | {"state": "complete"} for trial in content["trials"] if trial["state"] == "complete"
+        ]
+        content["settings"] |= {"n_s": "5ep", "epochs": 6}
+        content["settings"].pop("cycles", None)
+        content["search"] = {"prune": "halving"}
+        content["command"] = "xpnet search lambda eta --epochs 6 --out elsewhere/found -q"
+
+    folder = changed(shorten)
+    (folder / "best.toml").write_text("")
+    page, shown = build_page([folder]), text_of(folder)
+    assert page.conclusion.startswith(
+        "Every trial ended inside a cycle of the learning rate, at 80 % of the highest rate"
+    )
+    assert "No trial was pruned (--prune halving): trials are compared at the end of a cycle" in shown
+    assert "which takes 10 epochs, and these had 6 in all." in shown
+    assert re.search(r"best\.toml --runs \d --epochs 10\n", shown)
+    assert "xpnet search lambda eta -q --epochs 10\n" in shown
+    assert f"xpnet search lambda eta --epochs 6 --out {folder} -q" in shown

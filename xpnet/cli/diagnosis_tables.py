@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.table import Table
 
-from xpnet.analysis.layer_verdicts import LayerVerdict, in_a_sentence
+from xpnet.analysis.verdict_words import LayerVerdict, grouped, in_a_sentence
 from xpnet.cli.console import number as number_text
 from xpnet.cli.console import percent
 from xpnet.cli.tables import table
@@ -63,10 +63,10 @@ def _cell(name: str, value: float) -> str:
 
 
 def verdicts_in_words(verdicts: Sequence[LayerVerdict], networks: int) -> list[str]:
-    """Return the verdicts on the layers of the first networks, a line for each, and the conclusion of them."""
+    """Return the verdicts on the first networks, a line for layers of which the same is said, and a conclusion."""
     shown = [verdict for verdict in verdicts if verdict.replica < _SHOWN]
-    which = [f"network {one.replica}, layer {one.layer}" if networks > 1 else f"layer {one.layer}" for one in shown]
-    lines = [f"{words}: {one.text}" for words, one in zip(which, shown, strict=True)]
+    which = "network {}, " if networks > 1 else ""
+    lines = [f"{which.format(one.replica)}{layers}: {one.words}" for layers, one in grouped(shown)]
     return [*lines, *([f"conclusion: {in_a_sentence(shown, networks)}"] if shown else [])]
 
 

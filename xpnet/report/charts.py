@@ -80,11 +80,16 @@ def lines(
     dashes: Sequence[Sequence[int]] = (),
     wide: bool = False,
     height: int = 230,
+    marked: bool = False,
+    bold: str | None = None,
+    note: str = "",
 ) -> Panel:
     """Return a chart of lines with bands; `rows` have x, y, the series s, and low l and high h if there is a spread.
 
     If a series has several lines, `detail` is the title of the field d, which names each of them.  Series are dashed by
-    default if each is a single line; `dashes` are other patterns.
+    default if each is a single line; `dashes` are other patterns.  `marked` marks the points of lines, so that
+    one without neighbours is seen; lines of the series `bold` are thick and all others thin; `note` is text below the
+    chart.
     """
     values, xs = [row["y"] for row in rows], [row["x"] for row in rows] or [0.0]
     top = _TALL * float(np.median(values)) if values and cut and not percent else np.inf
@@ -100,7 +105,7 @@ def lines(
         color=_colour(series, legend, colours, symbolType="stroke"),
     )
     up = alt.Y("y:Q", title=y_title, scale=scale, axis=alt.Axis(**ticks))
-    points: Any = {"size": 40, "opacity": 1} if len(set(xs)) == 1 else False
+    points: Any = {"size": 40, "opacity": 1} if marked or len(set(xs)) == 1 else False
     line = base.mark_line(strokeWidth=2, clip=True, point=points).encode(y=up)
     columns, tips = {"x": x, "s": "line", "y": y}, {"s:N": "line", "x:Q": x, "y:Q": y}
     if detail is not None:
@@ -108,6 +113,8 @@ def lines(
         columns, tips = columns | {"d": detail}, {"d:N": detail} | tips
     if len(series) > 1 and (dashes or detail is None):
         line = line.encode(strokeDash=_dash(series, legend, dashes or DASHES))
+    if bold is not None:
+        line = line.encode(size=alt.condition(f"datum.s == '{bold}'", alt.value(3.5), alt.value(1.2)))
     layers = [line]
     if any("l" in row for row in rows):
         tips |= {"l:Q": "-1 std", "h:Q": "+1 std"}
@@ -115,7 +122,7 @@ def lines(
         band = base.mark_area(opacity=0.16, clip=True)
         layers.append(band.encode(y=alt.Y("l:Q", title=y_title, scale=scale), y2="h:Q"))
     layers.append(_under_pointer(base, up, tooltips(tips, **dict.fromkeys("ylh", ".1%" if percent else ".4~g"))))
-    return Panel(name, title, alt_text, alt.layer(*layers), rows, columns, height=height, wide=wide)
+    return Panel(name, title, alt_text, alt.layer(*layers), rows, columns, height=height, wide=wide, note=note)
 
 
 def _under_pointer(base: Any, y: Any, tooltip: list[Any]) -> Any:

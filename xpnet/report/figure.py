@@ -41,6 +41,7 @@ class Panel:
         height: In pixels.
         wide: Whether the chart takes a full row of the page.
         zoom: Whether users can zoom its axes.
+        note: What to know beside it, in a line below it.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Panel:
     height: int = 230
     wide: bool = False
     zoom: bool = True
+    note: str = ""
 
     @functools.cached_property
     def _json(self) -> str:

@@ -44,14 +44,15 @@ def _options(evidence: Any, record: RunRecord) -> str:
         Settings.from_mapping(rest | dict(new))
     except (ConfigError, TypeError):
         return ""
-    return " ".join(_option(name, value) for name, value in new.items())
+    return " ".join(option(name, value) for name, value in new.items())
 
 
-def _option(name: str, value: Any) -> str:
-    option = name.replace("_", "-")
+def option(name: str, value: Any) -> str:
+    """Return a setting as an option of ``xpnet train``."""
+    words = name.replace("_", "-")
     if isinstance(value, bool):
-        return f"--{option}" if value else f"--no-{option}"
-    return shlex.join([f"--{option}", _text(value)])
+        return f"--{words}" if value else f"--no-{words}"
+    return shlex.join([f"--{words}", _text(value)])
 
 
 def _text(value: Any) -> str:

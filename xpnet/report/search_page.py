@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
-from xpnet.errors import ConfigError
-from xpnet.report.blocks import again_section, environment_section, repeat_command, settings_table, settings_text
+from xpnet.report.blocks import again_section, environment_section, settings_table, settings_text
 from xpnet.report.charts import lines
 from xpnet.report.format import is_number, percent
-from xpnet.report.page import Block, Facts, Page, Panels, Section, Text, cell
+from xpnet.report.page import Block, Facts, Page, Panels, Section, Text
 from xpnet.report.records import SEARCH, RunRecord, read_run
 from xpnet.report.run_page import run_sections
 from xpnet.report.search_chart import DRAWN, PAIRED, is_ended, search_panels
+from xpnet.report.search_commands import search_commands
 from xpnet.report.search_file import CURVES, read_search_result, winner_in
 from xpnet.report.trial_kinds import (
     BEST,
@@ -26,6 +25,7 @@ from xpnet.report.trial_kinds import (
     accuracy_of,
     budget_of,
     close_of,
+    cycle_in,
     fate_of,
     kind_of,
     legend_of,
@@ -34,21 +34,17 @@ from xpnet.report.trial_kinds import (
     validation_of,
 )
 from xpnet.report.trials_table import ROWS, how_table, searched_table, shared_settings, trials_table
+from xpnet.report.worse_ends import worse_ends
 from xpnet.training.history import evenly
 from xpnet.tuning.search_conclusion import of_winner, with_budget
-from xpnet.tuning.space import Space
 from xpnet.utils.plural import counted
 
 # Patterns of the curves of pruned trials and of others.
 _DOTTED, _SOLID = (2, 2), (1, 0)
-# More hidden layers than any network has.
-_DEEP = 1000
 # Most points of a curve.
 _POINTS = 200
-# Other trials whose commands are given if chance does not tell them from the best.
-_OTHERS = 2
-# Settings on which the epochs of a trial with a budget depend.
-_SIZES = {"hidden", "pca", "pool", "batch_size"}
+# Standard errors to each side of an accuracy that hold it in 95 % of the cases.
+_ERRORS = 1.96
 
 
 def search_page(folder: Path, data: str | None, made: str) -> Page:
@@ -61,28 +57,32 @@ def search_page(folder: Path, data: str | None, made: str) -> Page:
     best, budget, (close, near) = marked(found), budget_of(found), close_of(found)
     alike = close.conclusion() if close is not None and best else None
     notes = with_budget(found.get("warnings", ()), budget)
-    conclusion = str((found.get("conclusion") or {}).get("text", "")) or ("" if notes or alike is None else alike.text)
+    inside = cycle.conclusion() if best and not notes and (cycle := cycle_in(found)) is not None else None
+    known = inside or (None if notes else alike)
+    conclusion = str((found.get("conclusion") or {}).get("text", ""))  # of an earlier version, it may be another
+    conclusion = known.text if known is not None and (known is inside or not conclusion) else conclusion
+    winner = winner_in(folder, found)
+    record = None if winner is None else read_run(winner)
     sections = [
-        Section("result", "Result", _result(found, best, "" if alike is None else alike.text, conclusion)),
+        Section("result", "Result", _result(found, best, record, "" if alike is None else alike.text, conclusion)),
         Section("searched", "What was searched", [searched_table(found, best)]),
         Section("settings-found", "What the settings do", _effects(found)),
         Section("trials", "Trials", _trials(found, best)),
     ]
     if curves := _curves(found, best):
         sections.append(Section("trial-curves", "Trials by epoch", curves))
-    winner = winner_in(folder, found)
-    if winner is not None:
-        record = read_run(winner)
+    if record is not None:
         notes += [note for note in with_budget(record.notes, budget) if note not in notes]
         sections.append(Section("winner", "The winner", _winner(record, found, best, notes, conclusion)))
         of_run = run_sections(record, data, "winner-")
         sections += [Section(section.name, section.title, section.blocks, level=3) for section in of_run]
-    commands = [("The search:", found.get("command")), ("This page:", repeat_command(folder, "report"))]
-    again = [*_next(folder, found, near, close.more_seeds if alike is not None and close is not None else 3), *commands]
+    seeds = close.more_seeds if alike is not None and close is not None else 3
+    epochs = None if inside is None else int(inside.evidence["try"]["epochs"])
+    commands = search_commands(folder, found, near, seeds, epochs)
     sections += [
         Section("space", "All settings", _settings(found)),
         environment_section(found.get("environment")),
-        again_section(again),
+        again_section(commands),
     ]
     sampler = str(found.get("sampler", "an unknown sampler"))
     drawn = "at random" if sampler == "random" else f"by {sampler}"
@@ -91,43 +91,21 @@ def search_page(folder: Path, data: str | None, made: str) -> Page:
     return Page("search", folder.resolve().name, subtitle, sections, made, notes, conclusion)
 
 
-def _next(folder: Path, found: Mapping[str, Any], near: Sequence[Trial], seeds: int) -> list[tuple[str, str | None]]:
-    """Return commands that train the winner's settings, and those that chance does not tell from them, more often."""
-    file = folder / "best.toml"
-    if not file.is_file():
-        return []
-    again = f"{repeat_command(file)} --runs {seeds}"
-    commands: list[tuple[str, str | None]] = [(f"The best settings, with {counted(seeds, 'seed')}:", again)]
-    best = found.get("best") or {}
-    others = [trial for trial in near if trial.get("trial") != best.get("trial")]
-    for trial in others[:_OTHERS]:
-        differ = _differences(found, best.get("settings") or {}, trial["settings"])
-        if differ and (budget_of(found) is None or not _SIZES & set(differ)):
-            options = [
-                f"--{name.replace('_', '-')} {quote(cell(value).text.replace(', ', ','))}"
-                for name, value in differ.items()
-            ]
-            words = f"Trial {trial.get('trial')}, which chance does not tell from the best:"
-            commands.append((words, f"{again} {' '.join(options)}"))
-    if len(commands) > 1:
-        commands.append(("Whether these runs differ by more than their seeds:", "xpnet report RUN RUN"))
-    return commands
+def _test_detail(test: Any, record: RunRecord | None) -> str:
+    """Return how exact the test accuracy of the winner is."""
+    detail = "of new samples, looked at once"
+    if record is None:
+        return detail
+    samples = ((record.metrics or {}).get("samples") or {}).get("test")
+    if samples and is_number(test) and 0 < test < 1 and len(record.replicas) == 1:
+        error = 100 * _ERRORS * (test * (1 - test) / samples) ** 0.5
+        return f"one seed; ± {error:.1f} points (95 %) on {samples:,} samples, looked at once"
+    return f"{detail}; {counted(len(record.replicas), 'seed')}"
 
 
-def _differences(found: Mapping[str, Any], best: Trial, other: Trial) -> dict[str, Any]:
-    """Return the settings of ``xpnet train`` in which a point differs from the best; empty if the file is damaged."""
-    base = found.get("settings") or {}
-    if any(is_number(of.get("depth")) and of["depth"] > _DEEP for of in (best, other)):
-        return {}
-    try:
-        space = Space.of(dict.fromkeys(found["space"]))
-        of_best, settings = space.settings(best, base), space.settings(other, base)
-    except (ConfigError, TypeError, ValueError, OverflowError):
-        return {}
-    return {name: value for name, value in settings.items() if value != of_best.get(name)}
-
-
-def _result(found: Mapping[str, Any], best: Trial, alike: str, conclusion: str) -> list[Block]:
+def _result(
+    found: Mapping[str, Any], best: Trial, record: RunRecord | None, alike: str, conclusion: str
+) -> list[Block]:
     kinds = [kind_of(trial, {}) for trial in found["trials"]]
     names = {DIVERGED: "diverged", PRUNED: "pruned"}
     ended = [(kinds.count(kind), names.get(kind, kind)) for kind in ("complete", PRUNED, DIVERGED, *STATES[2:])]
@@ -135,8 +113,7 @@ def _result(found: Mapping[str, Any], best: Trial, alike: str, conclusion: str) 
     if (accuracy := validation_of(best)) is not None:
         items.insert(0, ("Best validation accuracy", percent(accuracy), f"trial {best.get('trial')}"))
     if (test := (found.get("test") or {}).get("accuracy")) is not None:
-        detail = "of new samples, looked at once"
-        items.append(("Test accuracy of the winner", percent(test), detail))
+        items.append(("Test accuracy of the winner", percent(test), _test_detail(test, record)))
     if (seconds := found.get("seconds")) is not None:
         items.append(("Time", f"{seconds:.1f} s", counted(found.get("rounds") or 1, "round")))
     words = "No trial ended with an accuracy, so there is no best."
@@ -151,7 +128,7 @@ def _result(found: Mapping[str, Any], best: Trial, alike: str, conclusion: str) 
 def _effects(found: Mapping[str, Any]) -> list[Block]:
     """Return charts of accuracy against each setting, and over pairs of numeric settings."""
     panels, space = search_panels(found), found["space"]
-    words = [pruned] if (pruned := pruned_in_words(found)) else []
+    words = [text for text in (worse_ends(found), pruned_in_words(found)) if text]
     ended = sum(map(is_ended, found["trials"]))
     if not panels or ended < 2:
         none = (
@@ -167,7 +144,8 @@ def _effects(found: Mapping[str, Any]) -> list[Block]:
     if any(kind_of(trial, {}) == DIVERGED for trial in found["trials"]):
         words.append("Trials that diverged have no accuracy; they are marked at the lower edge, at their settings.")
     if len(space) > 1:
-        words.append("The other settings vary too: trials side by side in a chart may differ for another reason.")
+        other = "The other setting varies" if len(space) == 2 else "The other settings vary"
+        words.append(f"{other} too: trials side by side in a chart may differ for that reason.")
     if len(space) > PAIRED:
         words.append(f"Pairs of settings are not drawn, since more than {PAIRED} vary at once.")
     return [*map(Text, [" ".join(words)] if words else []), Panels(panels)]
@@ -225,6 +203,7 @@ def _curves(found: Mapping[str, Any], best: Trial) -> list[Block]:
         wide=True,
         detail="trial",
         colours=colours,
+        bold=BEST,
         dashes=[_DOTTED if kind == PRUNED else _SOLID for kind in series],
     )
     if found.get("curve_points") is None and all(len(trial["curve"]) <= _POINTS for trial in known):

@@ -14,6 +14,8 @@ from xpnet.report.trial_kinds import BEST, legend_of
 
 # Area of a mark, in square pixels; pixels between a trial without an accuracy and the lower edge of a chart.
 _SIZE, _ABOVE = 70, 6
+# Accuracies that span so much are told apart by whole percent.
+_WIDE = 0.04
 
 
 def by_setting(
@@ -65,7 +67,9 @@ def surface(
     values = [row["v"] for row in rows if row["v"] is not None]
     margin = 0.01 if min(values) == max(values) else 0.0
     scale = alt.Scale(scheme="viridis", domain=[min(values) - margin, max(values) + margin])
-    shade = alt.Color("v:Q", title=value, scale=scale, legend=alt.Legend(format=".1%", gradientLength=160, tickCount=4))
+    wide = max(values) - min(values) >= _WIDE
+    legend: Any = alt.Legend(format=".0%" if wide else ".2%", gradientLength=200, tickCount=3)
+    shade = alt.Color("v:Q", title=value, scale=scale, legend=legend)
     across, up = (
         number_axis(axis, words, [row[axis] for row in rows], log=is_log)
         for axis, words, is_log in zip("xy", (x, y), log, strict=True)
@@ -89,5 +93,8 @@ def surface(
     points = base.transform_filter("datum.kind == 'trial'")
     points = points.mark_point(filled=True, size=110, stroke="white", strokeWidth=1.5, opacity=1, clip=True)
     layers.append(points.encode(color=shade, tooltip=tips))
+    note = "Each circle is a trial, coloured by its accuracy."
+    if any(row["kind"] == "between" for row in rows):
+        note += " The field between circles is estimated from the nearest of them, and blank outside all trials."
     columns = {"kind": "kind", "x": x, "y": y, "v": value} | untyped(more)
-    return Panel(name, title, alt_text, alt.layer(*layers), rows, columns, height=300)
+    return Panel(name, title, alt_text, alt.layer(*layers), rows, columns, height=300, note=note)

@@ -15,6 +15,7 @@ from xpnet.report.format import is_number
 from xpnet.report.theme import COLOURS
 from xpnet.training.chance_level import none_better
 from xpnet.tuning.close_trials import Close, close_trials
+from xpnet.tuning.whole_cycles import Cycle, cycle_of
 from xpnet.utils.plural import counted
 
 Trial = Mapping[str, Any]
@@ -90,10 +91,16 @@ def fate_of(trial: Trial, found: Mapping[str, Any]) -> str:
 
 
 def pruned_in_words(found: Mapping[str, Any]) -> str:
-    """Return what pruned trials are, and what their accuracies mean; empty if no trial was pruned."""
+    """Return what pruned trials are and what their accuracies mean, or why none was pruned; empty if nothing is."""
     pruned = sum(trial.get("state") == "pruned" for trial in found["trials"])
     if not pruned:
-        return ""
+        rule, cycle = (found.get("search") or {}).get("prune", "none"), cycle_in(found)
+        if rule == "none" or cycle is None or cycle.pruned:
+            return ""
+        words = (
+            f"No trial was pruned (--prune {rule}): trials are compared at the end of a cycle of the learning rate, "
+        )
+        return f"{words}which takes {cycle.first:g} epochs, and these had {cycle.epochs:g} in all."
     cyclic = (found.get("settings") or {}).get("schedule", "triangular") in CYCLIC
     when, same = ("a cycle" if cyclic else "an epoch"), "epoch"
     if budget_of(found) is not None:
@@ -114,13 +121,26 @@ def budget_of(found: Mapping[str, Any]) -> float | None:
     return float(budget) if is_number(budget) else None
 
 
-def close_of(found: Mapping[str, Any]) -> tuple[Close | None, list[Trial]]:
-    """Return what is known of the trials that chance does not tell from the best, and these trials."""
+def cycle_in(found: Mapping[str, Any]) -> Cycle | None:
+    """Return how the trainings lie in the cycles of their learning rate; None if they have none, or several lengths."""
+    search, settings = found.get("search") or {}, found.get("settings")
+    if not isinstance(settings, dict) or search.get("round_cycles") is not None or budget_of(found) is not None:
+        return None
+    return cycle_of(settings, list(found["space"]))
+
+
+def complete_of(found: Mapping[str, Any]) -> list[Trial]:
+    """Return the complete trials that were trained as long as the longest."""
     complete = [t for t in found["trials"] if t.get("state") == "complete" and accuracy_of(t) is not None]
     given = (found.get("search") or {}).get("round_cycles")
     lengths = dict(enumerate(given, 1)) if isinstance(given, list) else {}
     most = max((lengths.get(round_of(trial), 0) for trial in complete), default=0)
-    longest = [trial for trial in complete if lengths.get(round_of(trial), 0) == most]
+    return [trial for trial in complete if lengths.get(round_of(trial), 0) == most]
+
+
+def close_of(found: Mapping[str, Any]) -> tuple[Close | None, list[Trial]]:
+    """Return what is known of the trials that chance does not tell from the best, and these trials."""
+    longest = complete_of(found)
     longest.sort(key=lambda trial: -(mean_of(trial) or 0.0))
     guessing = found.get("guessing") or {}
     samples = found.get("samples") or (guessing.get("samples") if guessing.get("set") == "validation" else None)

@@ -43,7 +43,7 @@ def trials_table(found: Mapping[str, Any], best: Trial) -> Table:
         row += [metric_cell("loss", validation_of(trial, "loss")), trial.get("epochs") or Cell("-")]
         rows.append([*row, seconds_cell(trial.get("seconds"), 2)])
     head = ["trial", *(["round"] if rounds else []), "state", "validation accuracy", *names]
-    head += ["validation loss", "whole epochs" if cut else "epochs", "time"]
+    head += ["validation loss", "whole epochs" if cut else "epochs", "share of time"]
     which = "All trials" if len(rows) == len(trials) else f"{ROWS:,} of {len(trials):,} trials"
     seeds = {len(trial.get("seeds") or ()) for trial in trials} - {0, 1}
     mean = f"; figures are means and standard deviations over {max(seeds)} seeds" if seeds else ""

@@ -49,10 +49,9 @@ class Close:
         if self.samples is None:
             text += f"the spread over {self.seeds} seeds explains {_points(self.margin)}. "
         else:
-            text += f"chance alone explains {_points(self.margin)} on {self.samples:,} validation samples. "
-        text += (
-            "Which of them is first says little; trends over many trials say more. Try the best few with more seeds "
-        )
+            text += f"two equally good networks differ by up to {_points(self.margin)} on {self.samples:,} validation "
+            text += "samples, in 19 of 20 cases. "
+        text += "Which of them is first says little. Try the best few with more seeds "
         text += f"(--runs {self.more_seeds}) before you choose."
         evidence = {"trials": self.count, "difference": self.difference, "margin": self.margin, "seeds": self.seeds}
         return Conclusion(text, "alike", evidence | ({} if self.samples is None else {"samples": self.samples}))

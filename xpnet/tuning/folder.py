@@ -141,7 +141,9 @@ def _conclusion(search: Search, outcome: Outcome, result: SearchResult) -> dict[
     close = close_trials(scores, stds, len(outcome.seeds), search.rounds.samples)
     near = [trial.point for trial in ranked[: close.count if close else 1]]
     budget = search.rounds.config.budget is not None
-    found = search_conclusion(search.rounds.space, best, tried, near, close, result.final, budget=budget)
+    found = search_conclusion(
+        search.rounds.space, best, tried, near, close, result.final, budget=budget, cycle=search.rounds.cycle
+    )
     return None if found is None else found.to_json()
 
 

@@ -21,6 +21,7 @@ from xpnet.tuning.search_config import SearchConfig
 from xpnet.tuning.space import Dimension, Space, stacks
 from xpnet.tuning.trial_queue import Slot
 from xpnet.tuning.trials import Outcome, Trial
+from xpnet.tuning.whole_cycles import Cycle, cycle_of
 from xpnet.utils.rng import Purpose, generator
 
 Point = Mapping[str, Any]
@@ -63,6 +64,12 @@ class Rounds:
     def samples(self) -> int:
         """Number of samples that each accuracy is measured on: every training sample once, if there are folds."""
         return len(self._data.validation if self.cv is None else self._data.train)
+
+    @property
+    def cycle(self) -> Cycle | None:
+        """How the trainings lie in the cycles of their learning rate; None if they have none, or several lengths."""
+        fixed = self.config.round_cycles is None and self.config.budget is None
+        return cycle_of(self.base, self.space.names, len(self._data.train)) if fixed else None
 
     def space_of(self, number: int, trials: Sequence[Trial]) -> Space:
         """Return the space of round `number`; `trials` are the finished trials of all earlier rounds."""

@@ -11,6 +11,7 @@ from xpnet.training.conclusions import Conclusion
 from xpnet.training.outcome_warnings import FEW_STEPS
 from xpnet.tuning.close_trials import Close
 from xpnet.tuning.space import Dimension, Space
+from xpnet.tuning.whole_cycles import Cycle
 
 # A best value this close to an end of its range, as a share of the range, says that better ones may lie beyond, if all
 # trials that chance does not tell from the best lie in the sixth of the range at this end.
@@ -46,11 +47,12 @@ def search_conclusion(
     final: Mapping[str, Any] | None,
     *,
     budget: bool = False,
+    cycle: Cycle | None = None,
 ) -> Conclusion | None:
     """Return what a finished search says; None if it says nothing clearly.
 
-    The first of these applies: that its best trial lies at an end of a range; that chance does not tell its best trials
-    apart; what its winner's run says.
+    The first of these applies: that its trainings end inside a cycle of the learning rate; that its best trial lies at
+    an end of a range; that chance does not tell its best trials apart; what its winner's run says.
 
     Args:
         space: What was searched.
@@ -60,7 +62,10 @@ def search_conclusion(
         close: What is known of these trials; None if nothing.
         final: Figures of the winner's run, in the form of ``metrics.json``; None if it has none.
         budget: Whether the arithmetic of each training was fixed.
+        cycle: How the trainings lie in the cycles of their learning rate; None if they have none.
     """
+    if best is not None and cycle is not None and (inside := cycle.conclusion()) is not None:
+        return inside
     if best is not None and len(tried) >= _FEW_TRIALS:
         for dimension in space.dimensions:
             if (found := _at_edge(dimension, best, tried, near)) is not None:
