@@ -20,6 +20,7 @@ def config(folder: str = "test") -> dict:
     return tomllib.loads(Path(folder, "config.toml").read_text())
 
 
+@pytest.mark.thorough
 def test_lr_range_json_is_one_object_and_agrees_with_the_folder(command):
     done = command("lr-range", *SHORT, "--json", "--out", "test")
     result = json.loads(done.out)

@@ -89,6 +89,7 @@ def test_working_in_such_a_folder_writes_files_that_are_read_from_outside(comman
     command.json("evaluate", "again/run")
 
 
+@pytest.mark.thorough
 def test_command_line_with_such_a_name_is_kept_as_it_can_be_typed(command):
     Path(os.fsdecode(b"it's\xff\\.toml")).write_text('hidden = [3]\ndata = "patterns:200/40"\nepochs = 1\n')
     given = ["train", "--config", os.fsdecode(b"it's\xff\\.toml"), "--out", "a run"]

@@ -72,6 +72,7 @@ def test_numba_that_cannot_be_loaded_is_named_with_what_helps(python):
     assert "xpnet: Numba: cannot be loaded (failed to map segment); mend that, or go" in done.err
 
 
+@pytest.mark.thorough
 @linux
 def test_few_open_files_cost_the_figures_and_nothing_else():
     command = ["sh", "-c", 'ulimit -n 8; exec "$@"', "sh", sys.executable, "-m", "xpnet", *TRAIN]

@@ -52,6 +52,7 @@ def test_every_format_has_one():
     assert all(kind in read for kind in (*kinds, "pictures", "data_from_arrays"))
 
 
+@pytest.mark.thorough
 def test_the_other_python_of_the_page_runs():
     names: dict = {}
     for block in BLOCKS:

@@ -27,6 +27,7 @@ from xpnet.training.train_population import train_population
 pytestmark = pytest.mark.pictures
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("replicas", every(2, [3, 1]))
 def test_curves_hold_the_numbers_of_the_history(tmp_path, blobs, replicas):
     net = xpnet.Network(xpnet.NetworkConfig(inputs=12, hidden=(4,), classes=4), replicas=replicas)

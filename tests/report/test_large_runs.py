@@ -45,6 +45,7 @@ def test_a_history_of_some_networks_is_that_of_all(members, lines, monkeypatch):
         np.testing.assert_array_equal(found[column], of)
 
 
+@pytest.mark.thorough
 def test_a_history_is_kept_as_numbers_of_the_networks_that_are_wanted(tmp_path):
     import tracemalloc
 

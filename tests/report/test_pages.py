@@ -44,6 +44,7 @@ def test_the_page_of_lists_tells_every_network():
     assert len(points) == 6
 
 
+@pytest.mark.thorough
 def test_page_says_what_one_seed_a_setting_and_training_figures_of_curves_mean():
     once = "".join(page_of(small("--lambda", "0.001,0.1", "--runs", "1", out="once"))[1].text)
     metrics = json.loads(Path("once/metrics.json").read_text())
@@ -72,6 +73,7 @@ def test_page_says_what_one_seed_a_setting_and_training_figures_of_curves_mean()
     assert "networks, on cpu" not in "".join(page_of(small(out="single"))[1].text)
 
 
+@pytest.mark.thorough
 def test_the_page_of_a_cross_validated_run_has_the_figures_of_every_fold():
     folder = small("--cv", "3", "--lambda", "0.001,0.1", "--runs", "2", out="run")
     text, tags = page_of(folder)
@@ -261,6 +263,7 @@ def test_page_of_a_table_has_scores_calibration_and_the_importance_of_named_feat
     assert "importance" not in {section.name for section in build_page([small(out="pictures")]).sections}
 
 
+@pytest.mark.thorough
 def test_page_explains_the_calibration_chart_and_names_the_loss_once():
     one, three = (
         "".join(page_of(small(*more, out=out))[1].text) for out, more in (("one", ()), ("3", ("--runs", "3")))

@@ -113,6 +113,7 @@ def test_pruned_trials_have_a_mark_of_their_own_and_no_part_in_the_colours_of_ot
     assert "(3 of 16)" in text_of(folder)
 
 
+@pytest.mark.thorough
 def test_one_colour_stands_for_one_kind_of_trials_on_the_whole_page():
     text, _ = page_of(search(Path("found"), winner=small(out="run")))
     meanings: dict[str, set[str]] = {}
@@ -190,6 +191,7 @@ def test_fate_of_says_what_became_of_a_trial(trial: Any, search: Any, words: str
     assert fate_of({**known, **trial}, {"search": search}) == words
 
 
+@pytest.mark.thorough
 def test_trials_that_diverged_are_marked_without_an_accuracy_and_listed_in_words():
     def diverge(content: Any) -> None:
         trial = next(t for t in content["trials"] if t["state"] == "complete")
@@ -221,6 +223,7 @@ def test_page_says_whether_chance_tells_the_best_trials_apart():
     assert len(near) == sum(best - value["mean"] <= margin for value in complete)
 
 
+@pytest.mark.thorough
 def test_commands_train_the_trials_that_chance_does_not_tell_apart_with_more_seeds():
     def flatten(content: Any) -> None:
         for number, trial in enumerate(t for t in content["trials"] if t["state"] == "complete"):
@@ -263,6 +266,7 @@ def test_one_trial_shows_no_effect():
     assert "cannot be told apart" not in shown
 
 
+@pytest.mark.thorough
 def test_winner_of_a_search_with_a_budget_gets_advice_that_fits(monkeypatch: pytest.MonkeyPatch):
     small(out="run")
     metrics = json.loads(Path("run/metrics.json").read_text())
@@ -292,6 +296,7 @@ def test_search_panels_of_many_settings_have_no_pairs():
     ]
 
 
+@pytest.mark.thorough
 def test_trials_of_no_known_state_are_listed_and_not_drawn():
     def change(content: Any) -> None:
         content["trials"][0]["state"] = "failed"  # after epochs that gave it a curve

@@ -253,6 +253,7 @@ def test_metrics_of_the_largest_population_are_read():
         check_metrics(population, 1_000_000)
 
 
+@pytest.mark.thorough
 def test_checkpoints_of_the_largest_population_are_within_their_limits():
     about = {"network": {"seeds": [2**53] * MOST_NETWORKS, "class_names": ["x"] * 1000}, "settings": {}}
     check_description(about, MOST_NETWORKS)

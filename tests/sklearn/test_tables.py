@@ -158,6 +158,7 @@ def test_an_estimator_of_tables_is_pickled_and_its_network_saved(fitted, tmp_pat
     np.testing.assert_allclose(loaded.predict_proba(columns)[0], fitted[1], rtol=1e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["pandas", "polars"])
 def test_population_search_encodes_every_split_by_itself(kind):
     columns, y = cells()

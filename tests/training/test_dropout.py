@@ -240,6 +240,7 @@ def test_training_that_is_stopped_within_an_epoch_goes_on_with_the_same_bits(blo
     check_resumed(CPU, blobs, (8, 5), "float32", config, [7])
 
 
+@pytest.mark.thorough
 @needs_compiler
 def test_training_on_a_gpu_is_that_of_the_cpu_and_goes_on_with_the_same_bits(blobs, monkeypatch):
     backend = gpu_backend(monkeypatch)

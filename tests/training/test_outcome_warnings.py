@@ -217,6 +217,7 @@ def test_train_command_prints_warnings_last_and_writes_them(finished, capsys: py
     assert again.err.count("warning: ") == 2
 
 
+@pytest.mark.thorough
 def test_pages_of_runs_that_guess_say_so_first_and_call_none_the_best(finished):
     record = read_run(Path("run"))
     assert record.none_better

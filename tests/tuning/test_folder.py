@@ -165,6 +165,7 @@ def test_more_trials_than_are_read_is_a_sentence(written, tmp_path, monkeypatch)
         read_search_result(tmp_path / "search.json")
 
 
+@pytest.mark.thorough
 def test_page_of_a_large_search_shows_the_best_and_says_so(part, written, tmp_path):
     outcome = outcome_of(2100, 48)
     written.write(outcome, result_json(part, outcome, {"command": "xpnet search"}, None))

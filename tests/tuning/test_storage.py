@@ -232,6 +232,7 @@ def test_storages_are_found_from_any_folder():
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.thorough
 def test_workers_that_begin_at_once_on_a_new_database_all_open_it(tmp_path):
     """One makes the tables; the others wait for them."""
     with ThreadPoolExecutor(4) as pool:

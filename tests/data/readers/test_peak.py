@@ -346,6 +346,7 @@ def test_archives_that_are_traps(tmp_path: Path, harm: Any):
         harm.did("bombs")
 
 
+@pytest.mark.thorough
 def test_a_file_of_cifar_takes_its_size(tmp_path: Path, harm: Any):
     folder = cifar_files.write_folder(tmp_path / "c")
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz", compresslevel=1) as tar:

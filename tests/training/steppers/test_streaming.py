@@ -41,6 +41,7 @@ def check_equal(streamed, fits, rtol=0.0):
     np.testing.assert_allclose(streamed.test.losses, fits.test.losses, rtol=rtol)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("stepper", "replicas", "shuffle"),
     [

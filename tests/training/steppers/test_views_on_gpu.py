@@ -188,6 +188,7 @@ def test_the_small_stepper_reads_no_pictures_in_views(gpu):
         make_stepper(net, part.x, part.labels, Hyperparameters(0.0), "small")
 
 
+@pytest.mark.thorough
 @pytest.mark.guarantee("resume")
 def test_a_training_in_views_that_is_resumed_ends_with_the_same_bits(gpu):
     config = xpnet.TrainConfig(epochs=3, batch_size=16, **ALL)
