@@ -61,7 +61,7 @@ def test_page_says_what_one_seed_a_setting_and_training_figures_of_curves_mean()
     assert networks[0].head[-4:] == ["validation accuracy", "validation loss", "test accuracy", "test loss"]
     assert networks[-1].head[-3:] == ["test accuracy", "validation loss", "test loss"]
     (known,) = (block for block in build_page([Path("once")]).sections[0].blocks if block.kind == "facts")
-    assert known.items[3] == ("Always one class", "10.00 %", "of the test set, where 10 classes are the most frequent")
+    assert known.items[3] == ("Always one class", "10.00 %", "of the test set, where 10 classes are equally frequent")
     three = page_of(small("--runs", "3", "--dropout", "0.1", "--flip", "random", "--shift", "1", out="three"))[1].text
     three = "".join(three)
     assert "while the network changes (with dropout and changed pictures), so they end at " in three
@@ -308,7 +308,7 @@ def test_curves_whose_cost_falls_while_the_loss_rises_say_why():
         "train_loss": np.array([[1.8], [1.9], [2.0]]),
     }
     words = [block.words for block in curves_of(dataclasses.replace(record, history=history), {}, [0], "")[:-1]]
-    assert any(one.startswith("The training cost falls while the training loss rises") for one in words)
+    assert any(one.startswith("The training cost ended below, and the training loss above, its first value") for one in words)
 
 
 def test_result_of_settings_that_are_tied_says_so():

@@ -25,7 +25,7 @@ def test_page_says_in_words_how_samples_are_split_and_how_the_rate_goes():
     titles = [[panel.title for panel in page.panels() if "learning-rate" in panel.name] for page in (begun, whole)]
     assert titles == [["Learning rate (3 of the 10 epochs of a cycle)"], ["Learning rate"]]
     said = [text.words for section in whole.sections if section.name == "curves" for text in section.blocks[:-1]]
-    assert "The learning rate rises and falls in cycles of 2 epochs; figures dip while it is high." in said
+    assert "The learning rate rises and falls in cycles of 2 epochs; figures may dip while it is high." in said
 
 
 def test_page_has_the_warnings_about_its_data(monkeypatch: pytest.MonkeyPatch):
@@ -35,12 +35,12 @@ def test_page_has_the_warnings_about_its_data(monkeypatch: pytest.MonkeyPatch):
     assert section.blocks[0].words == "file: is not the published one."
 
 
-def test_classes_of_which_no_pair_stands_out_begin_with_the_first_two_pairs():
+def test_classes_of_which_no_pair_stands_out_begin_with_the_two_most_frequent_mistakes():
     confusion = np.array([[80, 12, 8], [10, 90, 0], [5, 0, 95]])
     found = Inspection(("a", "b", "c"), [0], confusion, [], 35, 300, np.ones((1, 300), bool))
     words, *_ = classes(found, {}, "")
     assert words.words == (
-        "Most often taken for each other: a and b (11.00 % of their samples), then a and c (6.50 % of their samples)."
+        "Most frequent mistakes: a taken for b (12.00 % of a), then b taken for a (10.00 % of b)."
     )
 
 

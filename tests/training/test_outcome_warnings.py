@@ -77,7 +77,7 @@ def test_rate_far_too_large_is_guessing_and_advises_a_smaller_one(blobs: Dataset
     assert warning.startswith("The network is no better than guessing, as far as 100 validation samples can tell: ")
     assert f"is right for {100 * result.guessing.accuracy:.2f} %" in warning
     assert f"this one for {100 * result.validation.accuracy:.2f} %" in warning
-    assert "Try --eta-max 10 (a tenth of the present rate; xpnet lr-range suggests one)" in warning
+    assert "Try --eta-max 10 (a tenth of the present rate; xpnet lr-range measures one)" in warning
     assert result.to_json()["warnings"] == [warning]
 
 

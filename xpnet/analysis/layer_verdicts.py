@@ -94,7 +94,7 @@ def _weights_advice(own: Mapping[str, Values], settings: Mapping[str, Any]) -> t
         share = float(np.exp(np.mean(np.log(np.maximum(given / he, 1e-300)))))
         if not _TOO_SMALL <= share <= _TOO_LARGE:
             which = "small for this depth" if share < 1 else "large"
-            figures = f"about {np.median(given):.1g}, where init he gives {np.median(he):.1g}"
+            figures = f"about {np.median(given):.1g}, where init he gives {np.median(he):.1g} after the first layer"
             return f"the initial weights are too {which} ({figures})", of_he
     elif settings.get("init") not in ("he", "xavier"):
         return "", of_he

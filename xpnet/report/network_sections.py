@@ -51,21 +51,18 @@ def classes(found: Inspection, best: dict[str, Any], prefix: str) -> list[Block]
     if (conclusion := confused(confusion, names)) is not None:
         words.append(Text(conclusion.text))
     elif len(names) > 2 and off.any():
-        words.append(Text(_first_pairs(names, off, totals)))
+        words.append(Text(_first_mistakes(names, off, totals)))
     return [*words, Panels([panel], matrix_table), _by_class(names, found, off)]
 
 
-def _first_pairs(names: list[str], off: Any, totals: Any) -> str:
-    """Return the two pairs of classes that are taken for each other most, where none stands out."""
-    first, second = np.triu_indices(len(names), 1)
-    mutual = off[first, second] + off[second, first]
-    pairs = [
-        f"{names[first[i]]} and {names[second[i]]} "
-        f"({percent(mutual[i] / (totals[first[i]] + totals[second[i]]))} of their samples)"
-        for i in np.argsort(-mutual, kind="stable")[:2].tolist()
-        if mutual[i]
+def _first_mistakes(names: list[str], off: Any, totals: Any) -> str:
+    """Return the two most frequent mistakes, where no pair of classes stands out."""
+    mistakes = [
+        f"{names[true]} taken for {names[predicted]} ({percent(off[true, predicted] / totals[true])} of {names[true]})"
+        for true, predicted in (divmod(int(at), len(names)) for at in np.argsort(-off, axis=None, kind="stable")[:2])
+        if off[true, predicted]
     ]
-    return f"Most often taken for each other: {', then '.join(pairs)}."
+    return f"Most frequent mistakes: {', then '.join(mistakes)}."
 
 
 def _by_class(names: list[str], found: Inspection, off: Any) -> Table:

@@ -119,7 +119,7 @@ def _guessing(found: Inspection | None) -> list[tuple[str, str, str]]:
     counts = np.bincount(found.labels, minlength=len(found.names))
     share, often = percent(counts.max() / counts.sum()), np.flatnonzero(counts == counts.max())
     if len(often) > 1:
-        return [("Always one class", share, f"of the test set, where {len(often)} classes are the most frequent")]
+        return [("Always one class", share, f"of the test set, where {len(often)} classes are equally frequent")]
     return [(f"Always {found.names[often[0]]}", share, "the most frequent class of the test set")]
 
 

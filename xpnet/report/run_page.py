@@ -119,15 +119,13 @@ def _curves(record: RunRecord, best: dict[str, Any], members: list[int], prefix:
     if record.given.get("train_metrics", "running") == "running" and record.metrics is not None:
         words.append(Text(_as_they_train(record, members), "note"))
     if record.metrics is not None and _cost_falls(record, members):
-        text = (
-            "The training cost falls while the training loss rises, because the penalty shrinks the weights: look at "
-        )
-        words.append(Text(f"{text}the loss.", "note"))
+        text = "The training cost ended below, and the training loss above, its first value, because the penalty "
+        words.append(Text(f"{text}shrinks the weights: look at the loss.", "note"))
     if len(record.epochs) > (cycle := cycle_of(record)) > 0:
         again = "rises and falls in cycles" if record.settings.train.schedule == "triangular" else "falls in cycles"
         if record.settings.train.restart_factor == 1:
             again += f" of {cycle:.4g} epochs"
-        words.append(Text(f"The learning rate {again}; figures dip while it is high."))
+        words.append(Text(f"The learning rate {again}; figures may dip while it is high."))
     if len(record.known(members)) > 1:
         words.append(Text("Lines are means over the seeds, bands one standard deviation to each side."))
     return [*words, *thinned_note(record), curves(record, members, prefix) or Text("No epoch was recorded.")]

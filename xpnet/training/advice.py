@@ -159,7 +159,7 @@ def smaller_steps(at: Situation) -> list[Advice]:
     found, new = [], _rounded(float(at.value(at.rate)) / RATE)
     if at.accepts(at.rate, new):
         found = [
-            Advice(f"{at.rate} = {new:g} (a third of the present rate; xpnet lr-range suggests one)", {at.rate: new})
+            Advice(f"{at.rate} = {new:g} (a third of the present rate; xpnet lr-range measures one)", {at.rate: new})
         ]
     if at.product >= LARGE_PRODUCT:
         lam = _rounded(float(at.value("lambda")) / 10)

@@ -235,7 +235,7 @@ class _Training:
             length = self.config.length(len(self.data.train), self.network)
             hints.append(Advice("more steps", enough_steps(self.config, length)))
         if rate <= _SMALL_RATE:
-            hints.append(Advice("a larger learning rate (xpnet lr-range suggests one)", {at.rate: rate * _FACTOR}))
+            hints.append(Advice("a larger learning rate (xpnet lr-range measures one)", {at.rate: rate * _FACTOR}))
         return hints or [Advice("other learning rates (xpnet lr-range suggests some)")]
 
     def _at(self, r: int) -> Situation:
@@ -245,11 +245,11 @@ class _Training:
         """Return a smaller learning rate for a network."""
         at = self._at(r)
         new = float(at.value(at.rate)) / _FACTOR
-        words = "a smaller learning rate (xpnet lr-range suggests one)"
+        words = "a smaller learning rate (xpnet lr-range measures one)"
         if not at.accepts(at.rate, new):
             return Advice(words)
         if len(self.rows) == 1:
-            words = f"--{at.rate.replace('_', '-')} {new:g} (a tenth of the present rate; xpnet lr-range suggests one)"
+            words = f"--{at.rate.replace('_', '-')} {new:g} (a tenth of the present rate; xpnet lr-range measures one)"
         return Advice(words, {at.rate: new})
 
     def _try(self, hints: Sequence[Advice]) -> dict[str, Any]:
