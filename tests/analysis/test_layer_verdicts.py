@@ -113,13 +113,17 @@ def test_layer_verdicts_advise_he_alone_where_weights_are_far_from_it(settings: 
     assert first.words == f"{first.text}; try {advice}"
     if weights != 0.5:
         size = "too small for this depth" if weights < 0.5 else "too large"
-        assert f"since the initial weights are {size} (about {weights:g}, where init he gives 0.5 after the first layer)" in first.text
+        assert (
+            f"since the initial weights are {size} (about {weights:g}, where init he gives 0.5 after the first layer)"
+            in first.text
+        )
     dead = layer_verdicts(measured(dead=[[0.4] * EPOCHS, NONE]), settings={"init": "he"})[0]
     assert dead.words.endswith("from the start, since the initial weights or biases make them so")
 
 
 def test_a_sentence_names_layers_in_groups_and_gives_reason_and_advice_once():
-    far = "since the initial weights are too small for this depth (about 0.001, where init he gives 0.5 after the first layer)"
+    given = "about 0.001, where init he gives 0.5 after the first layer"
+    far = f"since the initial weights are too small for this depth ({given})"
     statistics = {name: np.full((EPOCHS, 1, 6), value) for name, value in USUAL.items()} | {"epoch": range(EPOCHS)}
     statistics["W_rms"][:] = 0.001
     statistics["gradient_rms"][:, 0, :3] = 0.0

@@ -83,7 +83,8 @@ def test_diagnosis_page_of_a_network_that_learns_nothing_says_so_and_what_to_typ
     assert page.conclusion == (
         "After epoch 2 the network is right for 10.00 % of these training samples (loss 2.303), with the same class "
         "for every sample. Layer 6: outputs are the same for all samples from the start, since the initial weights are "
-        "too small for this depth (about 0.0001, where init he gives 0.5 after the first layer). Layers 1 to 5: hardly any gradient arrives "
+        "too small for this depth (about 0.0001, where init he gives 0.5 after the first "
+        "layer). Layers 1 to 5: hardly any gradient arrives "
         "at the start (less than a millionth of the last layer's), and none from epoch 1 on. Try init = he."
     )
     (table,) = page.sections[0].blocks

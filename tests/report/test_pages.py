@@ -308,7 +308,9 @@ def test_curves_whose_cost_falls_while_the_loss_rises_say_why():
         "train_loss": np.array([[1.8], [1.9], [2.0]]),
     }
     words = [block.words for block in curves_of(dataclasses.replace(record, history=history), {}, [0], "")[:-1]]
-    assert any(one.startswith("The training cost ended below, and the training loss above, its first value") for one in words)
+    assert any(
+        one.startswith("The training cost ended below, and the training loss above, its first value") for one in words
+    )
 
 
 def test_result_of_settings_that_are_tied_says_so():

@@ -39,9 +39,7 @@ def test_classes_of_which_no_pair_stands_out_begin_with_the_two_most_frequent_mi
     confusion = np.array([[80, 12, 8], [10, 90, 0], [5, 0, 95]])
     found = Inspection(("a", "b", "c"), [0], confusion, [], 35, 300, np.ones((1, 300), bool))
     words, *_ = classes(found, {}, "")
-    assert words.words == (
-        "Most frequent mistakes: a taken for b (12.00 % of a), then b taken for a (10.00 % of b)."
-    )
+    assert words.words == ("Most frequent mistakes: a taken for b (12.00 % of a), then b taken for a (10.00 % of b).")
 
 
 @pytest.mark.parametrize(
