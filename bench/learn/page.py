@@ -156,10 +156,11 @@ def reached(results: dict[str, tuple[Path, dict[str, Any]]]) -> str:
     if "learn" in results:
         _, result = results["learn"]
         machine = result["machine"]
-        where = f"{machine['cores']} cores of an {machine['processor']}, {machine['date']}"
         for rung, case in result["suites"]["learn"]["cases"].items():
             if (row := case["rows"].get("xpnet")) is None:
                 continue
+            day = max(result["sessions"][run["session"]]["date"] for run in row["runs"])
+            where = f"{machine['cores']} cores of an {machine['processor']}, {day}"
             lines += ["", f"[{rung}]", f"accuracy = {row['accuracy']:.4f}"]
             lines += [f"accuracy_six_views = {row['accuracy_six_views']:.4f}", f"seconds = {row['median']:.4g}"]
             lines += [f"tflop = {case['tflop']:.4g}", f"seeds = {len(row['runs'])}", f'where = "{where}"']

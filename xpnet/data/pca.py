@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.data.standardise import Standardiser
-from xpnet.data.transformed_rows import pooled
+from xpnet.data.transformed_rows import pooled, reflected
 from xpnet.errors import DataError
 from xpnet.utils.lazy_arrays import Features
 from xpnet.utils.memory import check_room, usable_cores
@@ -19,8 +19,8 @@ from xpnet.utils.rng import Purpose, generator
 _SAMPLES = 20_000
 # Pictures are moved by up to this share of their sides, so that the components hold for moved pictures too.
 _SHARE = 8
-# Samples of a thread's turn.
-_BLOCK = 1000
+# Samples of a thread's turn, and the most threads: each needs memory for its turn.
+_BLOCK, _THREADS = 1000, 4
 # Components with a smaller share of the largest variance are rounding.
 _RANK = 1e-6
 
@@ -116,19 +116,13 @@ def _moved(x: Features, some: NDArray[np.int64], image_shape: Shape, pool: int) 
 
     def move(these: NDArray[np.int64]) -> None:
         down, right = moves[:, these[0]]
-        rows, columns = _reflected(np.arange(height) + down, height), _reflected(np.arange(width) + right, width)
+        rows, columns = (reflected(np, np.arange(size) + by, size) for size, by in ((height, down), (width, right)))
         pictures = np.take(x[some[these]], places[:, rows][:, :, columns].reshape(-1), axis=1)
         out[these] = pooled(pictures.reshape(-1, *image_shape), pool, np.float32)
 
-    with ThreadPoolExecutor(usable_cores()) as threads:
+    with ThreadPoolExecutor(min(_THREADS, usable_cores())) as threads:
         list(threads.map(move, [np.flatnonzero(code == same) for same in np.unique(code)]))
     return out
-
-
-def _reflected(place: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Return the places in a picture that its mirror image beyond the border shows."""
-    place = np.abs(place)
-    return np.where(place < size, place, 2 * (size - 1) - place)
 
 
 def _even_and_odd(values: NDArray[np.float32], channels: int, side: tuple[int, int]) -> list[tuple[Floats, Floats]]:
@@ -156,7 +150,7 @@ def _even_and_odd(values: NDArray[np.float32], channels: int, side: tuple[int, i
         sums[rows, len(left) :] = values[rows, centre]
         differences[rows] = ((one - other) * np.float32(root)).reshape(folded)
 
-    with ThreadPoolExecutor(usable_cores()) as threads:
+    with ThreadPoolExecutor(min(_THREADS, usable_cores())) as threads:
         list(threads.map(fold, [slice(start, start + _BLOCK) for start in range(0, len(values), _BLOCK)]))
     parts = (even, _second_moments(sums)), (odd, _second_moments(differences))
     return [part for part in parts if part[0].shape[1]]

@@ -139,7 +139,7 @@ def viewed(xp: Any, pictures: Any, rows: Any, border: str) -> Any:
     across = xp.arange(width)
     across = xp.where(view.flip[:, None] == 1, width - 1 - across, across) - view.right[:, None]
     down = xp.arange(height) - view.down[:, None]
-    y, x = _reflected(xp, down, height), _reflected(xp, across, width)
+    y, x = reflected(xp, down, height), reflected(xp, across, width)
     sample, channel = xp.arange(n)[:, None, None, None], xp.arange(channels)[None, :, None, None]
     moved = pictures[sample, channel, y[:, None, :, None], x[:, None, None, :]]
     if border == "constant":
@@ -148,7 +148,7 @@ def viewed(xp: Any, pictures: Any, rows: Any, border: str) -> Any:
     return moved
 
 
-def _reflected(xp: Any, places: Any, size: int) -> Any:
+def reflected(xp: Any, places: Any, size: int) -> Any:
     """Return the places in a picture that its mirror images at the border show; those at most `size` - 1 beyond it."""
     places = xp.abs(places)
     return xp.where(places < size, places, 2 * (size - 1) - places)
