@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from bench.learn import ensemble, published
@@ -47,7 +48,7 @@ def _ladder(results: dict[str, tuple[Path, dict[str, Any]]], name: str, figure: 
     words = (
         f"Accuracies are means ± standard deviations over {count}; a rung in bold is reached. "
         "PyTorch's seconds are the median of the faster of its ways that were measured, with its accuracy for "
-        "one view; the ratio is PyTorch's median divided by xpnet's.\n\n"
+        "one view; the ratio is that of the medians of the trainings that took turns.\n\n"
     )
     shown = f"{figure}\n\n" if figure else ""
     return published.table(header, rows) + words + shown + _source(path, result, suite)
@@ -75,9 +76,12 @@ def _row(rung: str, case: dict[str, Any]) -> list[str]:
     if best is None:
         return [*cells, "", ""]
     theirs = case["rows"][best]
+    mine, other = ({(run["session"], run["seed"]): run["seconds"] for run in row["runs"]} for row in (ours, theirs))
+    both = sorted(mine.keys() & other.keys())
+    ratio = f"{median(other[turn] for turn in both) / median(mine[turn] for turn in both):.2f}" if both else ""
     way = best.removeprefix("PyTorch")
     cells.append(f"{theirs['median']:.3g}{way and ','}{way} ({_share(theirs, 'accuracy')} %)")
-    return [*cells, f"{theirs['median'] / ours['median']:.2f}"]
+    return [*cells, ratio]
 
 
 def faster_peer(case: dict[str, Any]) -> str | None:

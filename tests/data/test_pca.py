@@ -85,9 +85,12 @@ def test_components_of_a_table_are_those_of_its_correlations(count, eps):
     ("shape", "pool"),
     [((1, 4, 4), 1), ((3, 4, 4), 2), ((3, 3, 5), 1), ((1, 6, 9), 3), ((1, 9, 10), 1), ((3, 8, 16), 4)],
 )
-@pytest.mark.parametrize("eps", [1.0, 0.01])
-def test_components_of_pictures_are_those_of_the_covariance_with_their_mirror_images(shape, pool, eps):
+@pytest.mark.parametrize(("eps", "block"), [(1.0, 1000), (0.01, 7)])
+def test_components_of_pictures_are_those_of_the_covariance_with_their_mirror_images(
+    monkeypatch, shape, pool, eps, block
+):
     """An odd width has a column that is its own mirror image; sides of 8 pixels and more are moved, too."""
+    monkeypatch.setattr(pca, "_BLOCK", block)  # 80 samples in one turn, or in twelve
     x = pictures(80, *shape)
     mean, std, expected = of_pictures(x, shape, pool, 5, eps)
     standardiser, projection = principal_components(x, shape, pool, 5, eps)

@@ -11,7 +11,7 @@ import numpy as np
 from xpnet.backend import Array
 from xpnet.data import TransformedRows, samples_of
 from xpnet.ops import fast_is_on
-from xpnet.ops.blas import blas_threads, on_all_cores, one_blas_thread
+from xpnet.ops.blas import blas_threads, on_all_cores
 from xpnet.training.steppers.plain import PlainStepper
 from xpnet.training.steppers.replica_parallel import groups_of_one_order
 from xpnet.training.steppers.stepper_state import Hyperparameters, State, StepMetrics
@@ -71,7 +71,7 @@ class CompiledStepper(PlainStepper):
             for share in [-(-(stop - start) // pieces)]
             for first in range(start, stop, share)
         ]
-        with one_blas_thread(), np.errstate(all="ignore"):  # overflow shows in the metrics
+        with np.errstate(all="ignore"):  # overflow shows in the metrics
             on_all_cores([partial(self._train, program, state, perm, rates, figures, *part) for part in parts], threads)
         metrics.loss[...], metrics.correct[...], metrics.penalty[...] = figures.transpose(2, 1, 0)
         state.step += steps

@@ -97,22 +97,26 @@ class PersistentStepper(GraphStepper):
     @staticmethod
     def why_not(network: Network, x: Any, batch: int, variant: Variant) -> str | None:
         """Return why this stepper cannot train a network whose settings it supports, or None."""
+        found = PersistentStepper._planned(network, x, batch, variant)
+        return found if isinstance(found, str) else None
+
+    @staticmethod
+    def _planned(network: Network, x: Any, batch: int, variant: Variant) -> PersistentPlan | str:
+        """Return the plan for batches of this size, or why there is none."""
         if network.replicas > 1:
             return f"it trains one network at a time, not {network.replicas}"
         capability = str(network.backend.xp.cuda.Device().compute_capability)
         if int(capability) < 90:
             return f"it needs a GPU of compute capability 9.0 or more, not {capability[:-1]}.{capability[-1]}"
-        reason = why_not(network, x, batch)
-        plan = None if reason else _plan(network, batch, variant)
-        return plan if isinstance(plan, str) else reason
+        return why_not(network, x, batch) or _plan(network, batch, variant)
 
     def launch(self, state: State, program: Program, steps: int) -> None:
         """Launch the kernel of the first `steps` steps that are in the program's memory."""
         n, dtype, places = program.shape[-1], self.dtype, program.places
         if program.memory is None:
-            fits = self.why_not(self._network, self.x, n, self._variant) is None
-            program.memory = _Memory(self, self._network, state, n, self._variant) if fits else False
-            self.plan = program.memory.plan if fits else None
+            plan = self._planned(self._network, self.x, n, self._variant)
+            program.memory = False if isinstance(plan, str) else _Memory(self, plan.clusters, state, n, self._variant)
+            self.plan = program.memory.plan if program.memory else None
         memory = program.memory
         if not memory:  # a larger batch than `make_stepper` was given
             super().launch(state, program, steps)
@@ -134,11 +138,9 @@ class PersistentStepper(GraphStepper):
 class _Memory:
     """Memory by which blocks tell each other what they have, and the plan of that within a block."""
 
-    def __init__(self, stepper: GraphStepper, network: Network, state: State, n: int, variant: Variant) -> None:
+    def __init__(self, stepper: GraphStepper, room: int, state: State, n: int, variant: Variant) -> None:
+        """Prepare batches of `n`, on a GPU with room for so many clusters."""
         xp, dtype = stepper.xp, stepper.dtype
-        plan = _plan(network, n, variant)
-        assert isinstance(plan, PersistentPlan)  # `why_not` had no objection
-        room = plan.clusters
         self.plan = PersistentPlan(stepper.config, dtype, n, room, state, variant=variant)
         self.numbers, self.extras = xp.asarray(self.plan.numbers), Extras(stepper, state)
         padded = -(-int(state.parameters[stepper.layers[0].W].shape[2]) // 4) * 4

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.ops.blas import blas_threads, on_all_cores, one_blas_thread
+from xpnet.ops.blas import blas_threads, on_all_cores
 from xpnet.training.steppers.plain import PlainStepper
 from xpnet.training.steppers.stepper_state import Hyperparameters, State, StepMetrics
 
@@ -63,8 +63,7 @@ class ReplicaParallelStepper:
             for part in parts:
                 train(*part)
         else:
-            with one_blas_thread():
-                on_all_cores([partial(train, *part) for part in parts], threads)
+            on_all_cores([partial(train, *part) for part in parts], threads)
         state.step += len(perm)
 
     def _side_by_side(self, part: State, start: int, stop: int) -> list[tuple[Array, Array]]:
