@@ -157,12 +157,8 @@ def _ladder(options: argparse.Namespace, result: dict[str, Any], out: Path) -> i
     from bench.learn.ladder import climb, table
     from bench.learn.training import Rung
     from bench.machine import probe
-    from xpnet.data import find_cifar10
 
-    data = options.data or find_cifar10()
-    if data is None:
-        raise BenchError("--data: CIFAR-10 is not on this machine; name its folder or archive")
-    data = str(Path(data).resolve()) if Path(data).exists() else str(data)
+    data = _data(options)
     name = "learn" if options.device == "cpu" else "learn-gpu"
     given = {"split": options.split, "epochs_scale": options.epochs_scale, "device": options.device}
     suite = result["suites"].setdefault(name, given | {"cases": {}})
@@ -193,12 +189,22 @@ def _ladder(options: argparse.Namespace, result: dict[str, Any], out: Path) -> i
     return 1 if any(case["left_out"] for case in suite["cases"].values()) else 0
 
 
+def _data(options: argparse.Namespace) -> str:
+    """Return where CIFAR-10 is."""
+    from xpnet.data import find_cifar10
+
+    data = options.data or find_cifar10()
+    if data is None:
+        raise BenchError("--data: CIFAR-10 is not on this machine; name its folder or archive")
+    return str(Path(data).resolve()) if Path(data).exists() else str(data)
+
+
 def _ensemble(options: argparse.Namespace, result: dict[str, Any], out: Path) -> int:
     from bench.learn.ensemble import NAME, ensemble
     from bench.machine import probe
 
     begin = time.perf_counter()
-    found = ensemble(options.ensemble, options.data, options.shared, _say)
+    found = ensemble(options.ensemble, _data(options), options.shared, _say)
     result["suites"][NAME] = found | {"session": len(result["sessions"]) - 1}
     result["sessions"][-1]["probe_after"] = probe()
     _keep(result, out, begin)

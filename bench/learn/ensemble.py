@@ -41,8 +41,10 @@ def ensemble(runs: Sequence[Path], data: str | None, shared: float, say: Callabl
         A suite of one case.  The values of a row are the errors of the members, in %.
 
     Raises:
-        BenchError: A run is not finished.
+        BenchError: A run is not finished, is named twice, or was trained for fewer epochs than are shared.
     """
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise BenchError("--ensemble: names a run twice; each counts once")
     members = [_member(run, shared if number else 0.0) for number, run in enumerate(runs)]
     test = xpnet.load_data(data).test
     rows = {}
@@ -61,6 +63,8 @@ def _member(run: Path, shared: float) -> dict[str, Any]:
         metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise BenchError(f"{run}: is no finished run of xpnet train") from None
+    if not 0 <= shared < metrics["epochs"]:
+        raise BenchError(f"--shared {shared:g}: {run} was trained for {metrics['epochs']:g} epochs; take fewer")
     given, _ = read_settings(run)
     networks = xpnet.load(run).replicas
     return {

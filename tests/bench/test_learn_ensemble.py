@@ -72,6 +72,21 @@ def test_runs_that_are_not_finished_are_refused(runs, capsys):
     assert "empty: is no finished run of xpnet train" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["m3"], "--ensemble: names a run twice"),
+        (["m4", "--shared", "1"], "--shared 1: m4 was trained for 1 epochs; take fewer"),
+        (["m4", "--shared", "nan"], "--shared nan: m4 was trained for 1 epochs; take fewer"),
+    ],
+    ids=str,
+)
+@pytest.mark.thorough
+def test_ensembles_that_make_no_sense_are_refused(runs, capsys, more, sentence):
+    assert main(["learn", "--ensemble", str(runs[0]), *more, "--data", DATA, "--out", "out.json"]) == 2
+    assert sentence in capsys.readouterr().err
+
+
 def measured() -> dict:
     """Return an ensemble and a ladder that were never measured."""
     rows = {}

@@ -169,4 +169,4 @@ def _plan(network: Network, n: int, variant: Variant) -> PersistentPlan | str:
             return plan
         if found == 0:
             return f"the GPU has no room for a cluster of {CLUSTER} blocks, or its driver does not say so"
-        room = min(found, room - 1)
+        room = found  # fewer than were asked for
